@@ -156,11 +156,25 @@ def check_segment(
         BlobCorrupt: `data` is shorter than the segment or does not have the recorded digest.
     """
     if len(data) != segment.length:
-        raise BlobCorrupt(f"{key} ends early, at byte {segment.start + len(data)}")
-    if hashlib.sha256(data).digest() != digests.segment(segment.index):
+        raise ended_early(key, segment.start + len(data))
+    check_segment_sha256(key, hashlib.sha256(data).digest(), segment, digests)
+
+
+def check_segment_sha256(key: BlobKey, found: bytes, segment: Segment, digests: Digests) -> None:
+    """Check the SHA-256 that was computed of all bytes of a segment (a part with its own digest).
+
+    Raises:
+        BlobCorrupt: it is not the recorded one.
+    """
+    if found != digests.segment(segment.index):
         raise BlobCorrupt(
             f"{key}: bytes {segment.start} to {segment.stop} do not have the recorded digest"
         )
+
+
+def ended_early(key: BlobKey, at: int) -> BlobCorrupt:
+    """Return the error of a blob that had its recorded size, and then no bytes from `at` on."""
+    return BlobCorrupt(f"{key} ends early, at byte {at}")
 
 
 def segments_of(span: Span, digests: Digests) -> Iterator[Segment]:
@@ -181,6 +195,22 @@ def part_of_segment(data: bytes, segment: Segment, span: Span) -> bytes:
     `data` has all bytes of the segment; if all are requested, it is returned without a copy.
     """
     return data[max(span.start - segment.start, 0) : span.stop - segment.start]
+
+
+def parts_of(span: Span) -> Iterator[Span]:
+    """Yield the parts of a span (range of bytes) that are read at once.
+
+    A short span is one part, even if it is empty. A long one is divided at the borders of segments,
+    so that a slow reader of a stream holds only one of them in memory.
+    """
+    if span.length <= MAX_CHUNK_BYTES:
+        yield span
+        return
+    start = span.start
+    while start < span.stop:
+        stop = min(start - start % SEGMENT_BYTES + SEGMENT_BYTES, span.stop)
+        yield Span(start, stop)
+        start = stop
 
 
 def chunks_of(data: bytes, span: Span) -> Iterator[bytes]:

@@ -182,7 +182,9 @@ class BlobStore(Protocol):
         If `digests` has no segments (parts of 1 MiB with their own digests), the blob is read and
         checked whole. Otherwise its size is checked, and then only the segments that `span`
         touches; and before the first byte, that the manifest beside the bytes, if it is readable,
-        states the same digests (`domain.verification.check_witnesses`). Chunks have 1 byte to 4 MiB. Closing the iterator early frees all resources.
+        states the same digests (`domain.verification.check_witnesses`). Of a segment that the store
+        has verified before, it may read a part, if the bytes that it yields are proven as strictly.
+        Chunks have 1 byte to 4 MiB. Closing the iterator early frees all resources.
 
         Raises (while iterated):
             BlobMissing, BlobCorrupt: as `read`; bytes yielded before the error are correct.

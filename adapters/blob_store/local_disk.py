@@ -23,8 +23,7 @@ from traffic_storage.domain.verification import (
     check_measured,
     check_span,
     chunks_of,
-    part_of_segment,
-    segments_of,
+    parts_of,
 )
 from traffic_storage.ports.blob_store import (
     BlobEntry,
@@ -148,10 +147,12 @@ class LocalDiskBlobStore(MarkedBlobStore, SnapshotStore):
             for chunk in chunks_of(data, span):
                 yield chunk
             return
-        blob = await self._reading.run(self._folder.open, key, digests)
-        for segment in segments_of(span, digests):
-            data = await self._reading.run(blob.read, segment)
-            yield part_of_segment(data, segment, span)
+        parts = parts_of(span)
+        data, blob = await self._reading.run(self._folder.read_first, key, digests, next(parts))
+        if data:
+            yield data
+        for part in parts:
+            yield await self._reading.run(blob.read, part)
 
     async def measure(self, key: BlobKey) -> Digests:
         measurement = await self._reading.run(self._folder.measure, key, segments=True)

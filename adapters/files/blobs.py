@@ -28,6 +28,7 @@ from traffic_storage.adapters.files.descriptors import (
 from traffic_storage.adapters.files.errors import translated
 from traffic_storage.adapters.files.folders import Folders
 from traffic_storage.adapters.files.pending import PendingFile
+from traffic_storage.adapters.files.prefixes import Plan, Prefixes, PrefixMismatch
 from traffic_storage.adapters.files.publish import Permit, Place, always, publish, publish_all
 from traffic_storage.adapters.files.staging import FILE_MODE, STAGING, Staged, Staging, Unnamed
 from traffic_storage.adapters.files.walk import walk
@@ -42,13 +43,13 @@ from traffic_storage.domain.manifest import (
     sidecar_key,
 )
 from traffic_storage.domain.verification import (
-    Segment,
+    Span,
     check_key,
     check_named,
-    check_segment,
     check_size,
     check_whole,
     check_witnesses,
+    ended_early,
 )
 from traffic_storage.ports.blob_store import BlobEntry, BlobHead, Examination, NewBlob, Room
 from traffic_storage.ports.errors import (
@@ -78,19 +79,36 @@ _Item = TypeVar("_Item")
 
 
 class OpenBlob:
-    """A blob read segment by segment; its file closes with the last reference to it."""
+    """A blob whose bytes are read in spans; its file closes with the last reference to it."""
 
-    def __init__(self, key: BlobKey, digests: Digests, file: Descriptor, place: str) -> None:
+    def __init__(
+        self, key: BlobKey, digests: Digests, file: Descriptor, place: str, prefixes: Prefixes
+    ) -> None:
         self._key = key
         self._digests = digests
         self._file = file
         self._place = place
+        self._prefixes = prefixes
 
-    def read(self, segment: Segment) -> bytes:
-        """Return the bytes of a segment, checked against its digest."""
+    def read(self, span: Span) -> bytes:
+        """Return the bytes of a span, after a check of the segments that it touches."""
+        try:
+            return self._planned(self._prefixes.plan(span, self._digests))
+        except PrefixMismatch:
+            return self._planned(self._prefixes.plan(span, self._digests, whole=True))
+
+    def _planned(self, plan: Plan) -> bytes:
+        before, data, after = map(self._bytes, (plan.before, plan.span, plan.after))
+        plan.check(self._key, before, data, after)
+        return data
+
+    def _bytes(self, span: Span) -> bytes:
+        if not span.length:
+            return b""
         with translated(self._place):
-            data = read_all(self._file.fd, segment.length, segment.start)
-        check_segment(self._key, data, segment, self._digests)
+            data = read_all(self._file.fd, span.length, span.start)
+        if len(data) != span.length:
+            raise ended_early(self._key, span.start + len(data))
         return data
 
 
@@ -219,6 +237,7 @@ class BlobFolder:
         self._notes_use = notes_use
         self._folders = Folders(root, durable=durable)
         self._staging = Staging(unnamed=unnamed)
+        self._prefixes = Prefixes()
         self._marker: bytes | None = None
         self._turns = tuple(threading.Lock() for _ in range(_TURNS))
 
@@ -280,12 +299,17 @@ class BlobFolder:
         return data
 
     def open(self, key: BlobKey, digests: Digests) -> OpenBlob:
-        """Open a blob for reads of segments; checks its size, its key and its manifest."""
+        """Open a blob for reads of spans; checks its size, its key and its manifest."""
         with translated(self.place):
             file, size_bytes = self._open_for_use(key)
             check_size(key, size_bytes, digests)
             check_witnesses(key, self._noted(key, file), digests)
-        return OpenBlob(key, digests, file, self.place)
+        return OpenBlob(key, digests, file, self.place, self._prefixes)
+
+    def read_first(self, key: BlobKey, digests: Digests, span: Span) -> tuple[bytes, OpenBlob]:
+        """Open a blob as `open` does; return the checked bytes of a span, and the open blob."""
+        blob = self.open(key, digests)
+        return blob.read(span), blob
 
     def measure(self, key: BlobKey, *, segments: bool, fresh: bool = True) -> Measurement:
         """Open a blob to compute its digests step by step, with or without those of segments.

@@ -14,7 +14,7 @@ from traffic_storage.adapters.files.own_body import OwnBody
 from traffic_storage.adapters.threads.pool import Patience, Threads, wait_to_end
 from traffic_storage.domain.digests import Digests
 from traffic_storage.domain.files import BlobKey
-from traffic_storage.domain.verification import Segment
+from traffic_storage.domain.verification import Span
 from traffic_storage.ports.errors import (
     BlobConflict,
     BlobCorrupt,
@@ -92,12 +92,12 @@ class Copies:
         return await self._use(key, self._folder.read, key, digests)
 
     async def open(self, key: BlobKey, digests: Digests) -> OpenBlob | None:
-        """Open a blob's copy for calls of `segment`; return None if there is no intact copy."""
+        """Open a blob's copy for calls of `part`; return None if there is no intact copy."""
         return await self._use(key, self._folder.open, key, digests)
 
-    async def segment(self, key: BlobKey, blob: OpenBlob, segment: Segment) -> bytes | None:
-        """Return the checked bytes of a segment of an open copy; None if they are damaged."""
-        return await self._use(key, blob.read, segment)
+    async def part(self, key: BlobKey, blob: OpenBlob, span: Span) -> bytes | None:
+        """Return the checked bytes of a span of an open copy; None if they are damaged."""
+        return await self._use(key, blob.read, span)
 
     @contextmanager
     def fetching(self, key: BlobKey) -> Iterator["Fetch"]:

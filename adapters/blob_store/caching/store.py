@@ -13,8 +13,7 @@ from traffic_storage.domain.verification import (
     Span,
     check_span,
     chunks_of,
-    part_of_segment,
-    segments_of,
+    parts_of,
 )
 from traffic_storage.ports.blob_store import (
     BlobEntry,
@@ -199,11 +198,12 @@ class CachingBlobStore(MarkedBlobStore):
             self._misses += 1
             return
         self._hits += 1
-        for segment in segments_of(span, digests):
-            data = await self._copies.segment(key, copy, segment)
+        for part in parts_of(span):
+            data = await self._copies.part(key, copy, part)
             if data is None:
                 return
-            yield part_of_segment(data, segment, span)
+            if data:
+                yield data
 
     async def _fetched(
         self, key: BlobKey, digests: Digests, span: Span

@@ -531,6 +531,17 @@ class BlobStoreContract:
         with pytest.raises(BlobCorrupt):
             await opened(store, blob.key, blob.digests, Span(2 * MIB, 2 * MIB + 1))
 
+    async def test_what_was_read_before_is_checked_again(self, store: BlobStore) -> None:
+        """open: each byte is checked before it is yielded, also if it was read before."""
+        span = Span(MIB + MIB // 2, 2 * MIB + MIB // 2)
+        for place in (span.start, 2 * MIB - 1, span.stop - 1):
+            blob = await stored(store, random_blob(4 * MIB + 1))
+            given = await opened(store, blob.key, blob.digests, span)
+            assert given == blob.data[span.start : span.stop]
+            await self.tamper(store, blob.key, Damage.FLIP, place)
+            with pytest.raises(BlobCorrupt):
+                await opened(store, blob.key, blob.digests, span)
+
     async def test_the_bytes_before_a_damaged_segment_are_correct(self, store: BlobStore) -> None:
         """open: yields the correct bytes before a damaged segment, and none of that segment."""
         blob = await stored(store, random_blob(6 * MIB))

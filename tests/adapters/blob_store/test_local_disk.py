@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ import pytest
 from tests.support.privileged import mounted, remount, small_memory_disk
 from traffic_storage.adapters.blob_store.local_disk import LocalDiskBlobStore
 from traffic_storage.adapters.clock.manual import ManualClock
+from traffic_storage.adapters.threads.pool import Threads
 from traffic_storage.domain.digests import SEGMENT_BYTES
 from traffic_storage.domain.errors import InvalidInput
 from traffic_storage.domain.identifiers import CatalogueId, Incarnation, StoreId
@@ -520,6 +521,32 @@ class TestIntruders:
         shutil.rmtree(store.root / "image")
         (tmp_path / "moved").rename(store.root / "image")
         assert await store.read(blob.key, blob.digests) == blob.data
+
+    async def test_a_range_is_read_and_checked_in_one_call_of_a_thread(
+        self, store: LocalDiskBlobStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        blob = await stored(store, random_blob(9 * MIB))
+        run, calls = Threads.run, 0
+
+        async def counted(self: Threads, call: Callable[..., object], *args: object) -> object:
+            nonlocal calls
+            calls += 1
+            return await run(self, call, *args)
+
+        monkeypatch.setattr(Threads, "run", counted)
+        for span, expected in (
+            (Span(MIB - 5, 2 * MIB + 5), 1),
+            (Span(5, 4 * MIB + 5), 1),
+            (Span(7, 7), 1),
+            (Span(5, 4 * MIB + 6), 5),
+            (Span(0, 9 * MIB), 9),
+        ):
+            async with closing(store.open(blob.key, blob.digests, span)) as stream:
+                chunks = [chunk async for chunk in stream]
+            assert b"".join(chunks) == blob.data[span.start : span.stop]
+            assert all(chunks)
+            assert calls == expected
+            calls = 0
 
     async def test_a_file_that_is_cut_while_it_streams_ends_the_stream(
         self, store: LocalDiskBlobStore
