@@ -268,9 +268,17 @@ def test_they_end_with_the_process_that_started_them(serving: Serving) -> None:
 
 
 def test_an_error_that_prevents_the_start_is_told_once(
-    program: Program, config: Path, postgres: PostgresAddress, catalogue_database: Database
+    program: Program,
+    tmp_path: Path,
+    postgres: PostgresAddress,
+    postgres_database: Database,
+    s3_bucket: Bucket,
+    redis_database: RedisAddress,
 ) -> None:
-    postgres.execute("UPDATE alembic_version SET version_num = '9999'", catalogue_database.name)
+    # A database of its own: the others are lent to further tests, as they were made.
+    config = with_servers(tmp_path, postgres_database, s3_bucket, redis_database)
+    program("db", "upgrade", "--config", config)
+    postgres.execute("UPDATE alembic_version SET version_num = '9999'", postgres_database.name)
     result = program("serve", "--port", "0", "--processes", "3", "--config", config, code=7)
     assert result.err.count("newer") == 1
 

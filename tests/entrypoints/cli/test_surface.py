@@ -182,6 +182,8 @@ def every_error() -> list[type[TrafficStorageError]]:
 def made(kind: type[TrafficStorageError]) -> TrafficStorageError:
     if issubclass(kind, errors.WrongFields):
         return kind([FieldProblem("field", "is wrong")])
+    if issubclass(kind, errors.KeyInUse):
+        return kind("F1", "F2")
     if issubclass(kind, errors.Conflict):
         return kind("file", "F1", "the bytes differ")
     if issubclass(kind, NotFound):
