@@ -34,7 +34,7 @@ from traffic_storage.entrypoints.http.request_body import (
     route_of,
     route_path,
 )
-from traffic_storage.entrypoints.http.responses import send_whole
+from traffic_storage.entrypoints.http.responses import PIECE_BYTES, send_whole
 from traffic_storage.entrypoints.http.security.access import noted_access
 from traffic_storage.entrypoints.http.security.authentication import ANYONE, LOCAL
 
@@ -50,7 +50,6 @@ _DEFAULT_HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 )
-PIECE_BYTES = 65_536
 _COMPRESSED_BYTES = 8192
 _OF_FILES = ("/files/{file_id}", ACCESS_PREFIX, "/exports/")
 _ABOUT_FILES = frozenset({"/files/{file_id}/metadata"})

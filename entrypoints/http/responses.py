@@ -16,6 +16,8 @@ from traffic_storage.entrypoints.http.request_body import AsgiRequest, Pace
 Headers = Iterable[tuple[bytes, bytes]]
 
 JSON_TYPE = b"application/json"
+PIECE_BYTES = 65_536
+"""`RequestContext` sends what is longer in pieces of this size, and waits for the client at each."""
 
 
 async def send_whole(
@@ -79,7 +81,7 @@ async def send_stream(
     disconnect of the client no further chunk is requested from the generator.
 
     Raises:
-        ClientGone: the client disconnected, or did not read a chunk within `pace.idle_seconds`.
+        ClientGone: the client disconnected, or did not read a piece within `pace.idle_seconds`.
     """
     async with aclosing(chunks):
         chunk = await anext(chunks, None)
@@ -101,10 +103,14 @@ async def send_stream(
 
 
 async def _send_in_time(request: AsgiRequest, chunk: bytes, pace: Pace, *, more: bool) -> None:
-    """Send a chunk. A client that does not read it within `pace.idle_seconds` counts as gone."""
+    """Send a chunk. A client that reads nothing of it for `pace.idle_seconds` counts as gone."""
+    message = {"type": "http.response.body", "body": chunk, "more_body": more}
+    if len(chunk) > PIECE_BYTES:
+        await request.send(message)  # `RequestContext` limits the time of each piece.
+        return
     try:
         async with asyncio.timeout(pace.idle_seconds):
-            await request.send({"type": "http.response.body", "body": chunk, "more_body": more})
+            await request.send(message)
     except TimeoutError as stalled:
         raise ClientGone from stalled
 

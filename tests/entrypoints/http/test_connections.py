@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack
 from hashlib import sha256
 
@@ -21,7 +21,8 @@ from traffic_storage.entrypoints.http.connections import ConnectionLimits
 from traffic_storage.entrypoints.http.errors import ClientGone
 from traffic_storage.entrypoints.http.metrics import RequestMetrics
 from traffic_storage.entrypoints.http.middleware import RequestContext
-from traffic_storage.entrypoints.http.request_body import Pace
+from traffic_storage.entrypoints.http.request_body import AsgiRequest, Pace
+from traffic_storage.entrypoints.http.responses import send_stream, send_whole
 from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.entrypoints.testing.containers import in_memory_container
 
@@ -343,31 +344,40 @@ async def test_a_large_response_is_sent_in_pieces_that_are_taken_in_time() -> No
     assert whole.startswith(b"".join(taken))
 
 
+@pytest.mark.parametrize("streams", [False, True], ids=["one message", "a stream of chunks"])
 async def test_a_client_that_goes_on_taking_may_take_long_for_a_large_response(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, streams: bool
 ) -> None:
-    loop, idle, taken = asyncio.get_running_loop(), 600.0, 0
+    loop, pace, taken = asyncio.get_running_loop(), Pace(idle_seconds=600), 0
     begun, passed = loop.time(), 0.0
     monkeypatch.setattr(loop, "time", lambda: begun + passed)
+    whole = bytes(16 * 65_536)
 
-    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": bytes(16 * 65_536)})
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        yield whole
+        yield b"end"
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        request = AsgiRequest(scope, receive, send)
+        if streams:
+            await send_stream(request, 200, [], chunks(), pace)
+        else:
+            await send_whole(request, 200, [], whole + b"end")
 
     async def take(message: Message) -> None:
         nonlocal passed, taken
         taken += len(message.get("body", b""))
-        passed += 0.9 * idle
+        passed += 0.9 * pace.idle_seconds
         for _ in range(3):
             await asyncio.sleep(0)
 
     async def never() -> Message:
+        await asyncio.Event().wait()
         raise AssertionError
 
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
-    context = RequestContext(app, metrics=RequestMetrics(), pace=Pace(idle_seconds=idle))
-    await context(scope, never, take)
-    assert taken == 16 * 65_536
+    await RequestContext(app, metrics=RequestMetrics(), pace=pace)(scope, never, take)
+    assert taken == len(whole) + 3
 
 
 class Endless:
