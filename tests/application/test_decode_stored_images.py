@@ -6,10 +6,10 @@ import pytest
 
 from tests.application.rig import Rig, Service, outcome, violation_record
 from tests.support import media
+from tests.support.jobs import do_jobs
 from traffic_storage.adapters.images.pillow import PillowImages
 from traffic_storage.application.inputs import FileAttributes, Upload
 from traffic_storage.application.store_many import ViolationItem
-from traffic_storage.application.worker import Worker
 from traffic_storage.domain.digests import sha256_of
 from traffic_storage.domain.errors import DigestMismatch, UndecodableMedia
 from traffic_storage.domain.identifiers import FileId
@@ -44,21 +44,9 @@ def jobs_of(rig: Rig) -> list[Job]:
     return [one for one in rig.repo._jobs.values() if one.kind == DECODE_IMAGE]
 
 
-async def do_jobs(rig: Rig, service: Service) -> None:
+async def a_minute_later(rig: Rig, service: Service) -> None:
     rig.clock.advance(PUT_OFF)
-    worker = Worker(
-        source=service.container._record_repo(),
-        ids=service.container.ids(),
-        handlers=service.container.handlers(),
-        schedules=list,
-        stores=service.container.schedules().needs_met,
-        slots=1,
-        owner="a test",
-    )
-    try:
-        await worker.drain()
-    finally:
-        await worker.aclose()
+    await do_jobs(service.container)
 
 
 async def incidents(service: Service) -> tuple[Incident, ...]:
@@ -74,7 +62,7 @@ async def test_a_whole_image_is_decoded_afterwards(data: bytes) -> None:
         (job,) = jobs_of(rig)
         assert job.state is JobState.READY
         assert not (await store(service, data)).created
-        await do_jobs(rig, service)
+        await a_minute_later(rig, service)
         assert [one.state for one in jobs_of(rig)] == [JobState.DONE]
         assert await incidents(service) == ()
 
@@ -83,7 +71,7 @@ async def test_a_damaged_one_stays_and_an_incident_tells_of_it() -> None:
     rig = vouching()
     async with rig.running() as service:
         stored = (await store(service, HOLLOW)).file
-        await do_jobs(rig, service)
+        await a_minute_later(rig, service)
         (found,) = await incidents(service)
         assert (found.kind, found.file_id) == (IncidentKind.DAMAGED_IMAGE, "F")
         assert "ends before its last pixels" in found.details
@@ -151,7 +139,7 @@ async def test_the_image_of_a_violation_and_many_at_once_are_decoded_afterwards_
             await load.add(ViolationItem(violation_record(f"W{number}"), vouched(data)))
         assert all(one.stored for one in await load.finish())
         assert len(jobs_of(rig)) == 4
-        await do_jobs(rig, service)
+        await a_minute_later(rig, service)
         assert {one.file_id for one in await incidents(service)} == {"W1~image", "W2~image"}
         assert {one.state for one in jobs_of(rig)} == {JobState.DONE}
 
@@ -162,7 +150,7 @@ async def test_a_deleted_image_is_not_decoded() -> None:
         await store(service, HOLLOW)
         await service.container.delete_files().file("F", "by mistake", "ana", override=True)
         await service.container.purge().due()
-        await do_jobs(rig, service)
+        await a_minute_later(rig, service)
         assert await incidents(service) == ()
         assert [one.state for one in jobs_of(rig)] == [JobState.DONE]
 
@@ -183,7 +171,7 @@ async def test_what_the_settings_do_not_allow_any_more_is_no_damage(
         await store(service, HOLLOW)
     rig._images = images
     async with rig.running() as service:
-        await do_jobs(rig, service)
+        await a_minute_later(rig, service)
         (job,) = jobs_of(rig)
         assert job.state is JobState.DEAD
         assert told in job.error

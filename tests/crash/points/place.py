@@ -12,10 +12,10 @@ from attrs import Factory, define
 
 from tests.crash.audit import findings, gather, look_up, remains
 from tests.crash.later import put_forward
+from tests.support.jobs import do_jobs
 from tests.support.setups import on_bucket, on_database, on_redis
 from tests.support.shared import SharedServers
 from traffic_storage import StorageConfig, StorageService, StorageStrategy
-from traffic_storage.application.worker import Worker
 from traffic_storage.entrypoints.container import Container, build, running
 from traffic_storage.ports.record_repo import RecordRepo
 
@@ -147,25 +147,8 @@ async def resume(settings: Mapping[str, Any], container: Container, *, slots: in
     live: list[tuple[Any, ...]] = []
     for _ in range(_ROUNDS):
         await rewind(settings)
-        await drain(container, slots=slots)
+        await do_jobs(container, slots=slots)
         live = await query(settings, _LIVE)
         if not live:
             break
     return [f"the job {kind} does not end: {error}" for kind, error in live]
-
-
-async def drain(container: Container, *, slots: int = 1) -> None:
-    """Do the jobs that can be done now, with one slot one after the other."""
-    worker = Worker(
-        source=repo_of(container),
-        ids=container.ids(),
-        handlers=container.handlers(),
-        schedules=list,
-        stores=container.schedules().needs_met,
-        slots=slots,
-        owner="points",
-    )
-    try:
-        await worker.drain()
-    finally:
-        await worker.aclose()

@@ -7,7 +7,8 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 from tests.crash.faults import Point
-from tests.crash.points.place import Place, Setup, drain, repo_of
+from tests.crash.points.place import Place, Setup, repo_of
+from tests.support.jobs import do_jobs
 from tests.support.media import shipped_jpeg
 from traffic_storage import StorageService, StorageStrategy
 from traffic_storage.domain.changes import Change
@@ -64,7 +65,7 @@ class Scenario:
 
     async def act(self, container: Container, notes: Mapping[str, Any]) -> None:
         """Run the operation."""
-        await drain(container)
+        await do_jobs(container)
 
     async def complete(self, container: Container, place: Place) -> list[str]:
         """Do what is left to do after the crash; what could not be done."""

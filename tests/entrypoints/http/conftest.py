@@ -8,7 +8,6 @@ import pytest
 from fastapi import FastAPI
 
 from tests.entrypoints.http.live import LiveServer
-from traffic_storage.application.worker import Worker
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.entrypoints.container import Container
 from traffic_storage.entrypoints.http import create_storage_app
@@ -16,23 +15,6 @@ from traffic_storage.entrypoints.settings import StorageConfig
 from traffic_storage.entrypoints.testing.containers import in_memory_container
 
 BASE_URL = "http://localhost:8001"
-
-
-async def do_jobs(container: Container) -> None:
-    """Do the jobs that can be done now."""
-    worker = Worker(
-        source=container._record_repo(),
-        ids=container.ids(),
-        handlers=container.handlers(),
-        schedules=list,
-        stores=container.schedules().needs_met,
-        slots=1,
-        owner="a test",
-    )
-    try:
-        await worker.drain()
-    finally:
-        await worker.aclose()
 
 
 @pytest.fixture

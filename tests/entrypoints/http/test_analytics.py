@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from tests.entrypoints.http.conftest import do_jobs
 from tests.entrypoints.http.test_scopes import CAMERA, serving, with_key
+from tests.support.jobs import do_jobs
 from tests.support.media import shipped_jpeg
 from traffic_storage.entrypoints.container import Container
 from traffic_storage.entrypoints.settings import StorageConfig

@@ -13,10 +13,11 @@ import httpx
 import pytest
 from attrs import evolve
 
-from tests.entrypoints.http.conftest import BASE_URL, do_jobs
+from tests.entrypoints.http.conftest import BASE_URL
 from tests.entrypoints.http.evidence import problem
 from tests.entrypoints.http.live import LiveServer
 from tests.entrypoints.http.test_scopes import key_line, with_key
+from tests.support.jobs import do_jobs
 from traffic_storage.adapters.clock.manual import ManualClock
 from traffic_storage.adapters.export_target.memory import InMemoryKeptExports
 from traffic_storage.adapters.record_repo.memory import InMemoryRecordRepo

@@ -20,9 +20,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.entrypoints.http.conftest import do_jobs
 from tests.entrypoints.http.evidence import IMAGE, RECORD, video
 from tests.entrypoints.http.live import LiveServer
+from tests.support.jobs import do_jobs
 from traffic_storage.adapters.clock.manual import ManualClock
 from traffic_storage.domain.identifiers import FileId
 from traffic_storage.domain.incidents import Incident, IncidentKind, OpenIncident

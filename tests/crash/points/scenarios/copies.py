@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.crash.faults import Point
-from tests.crash.points.place import Place, drain
+from tests.crash.points.place import Place
 from tests.crash.points.scenario import (
     BOTH,
     Scenario,
@@ -14,6 +14,7 @@ from tests.crash.points.scenario import (
     unless,
     written_store,
 )
+from tests.support.jobs import do_jobs
 from tests.support.media import video_of
 from traffic_storage import StorageService, StorageStrategy
 from traffic_storage.application.verify_replicas import VERIFY
@@ -69,7 +70,7 @@ class Due(Scenario):
 
     async def act(self, container: Container, notes: Mapping[str, Any]) -> None:
         await enqueue(container, FIND_DUE_COPIES, store_id=written_store(container))
-        await drain(container)
+        await do_jobs(container)
 
     async def complete(self, container: Container, place: Place) -> list[str]:
         await enqueue(container, FIND_DUE_COPIES, store_id=written_store(container))
@@ -95,7 +96,7 @@ class Move(Scenario):
 
     async def act(self, container: Container, notes: Mapping[str, Any]) -> None:
         await enqueue(container, SPILL, store_id=written_store(container))
-        await drain(container)
+        await do_jobs(container)
 
     async def complete(self, container: Container, place: Place) -> list[str]:
         await enqueue(container, SPILL, store_id=written_store(container))
@@ -123,7 +124,7 @@ class Promote(Scenario):
 
     async def act(self, container: Container, notes: Mapping[str, Any]) -> None:
         await StorageService(container=container).retrieve_file(NAME)
-        await drain(container)
+        await do_jobs(container)
 
     async def complete(self, container: Container, place: Place) -> list[str]:
         await StorageService(container=container).retrieve_file(NAME)
@@ -152,7 +153,7 @@ class Verify(Scenario):
 
     async def act(self, container: Container, notes: Mapping[str, Any]) -> None:
         await container.verify_replicas().start()
-        await drain(container)
+        await do_jobs(container)
 
     async def complete(self, container: Container, place: Place) -> list[str]:
         await container.verify_replicas().start()

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from tests.crash.faults import Point
-from tests.crash.points.place import Place, drain
+from tests.crash.points.place import Place
 from tests.crash.points.scenario import (
     BOTH,
     WHY,
@@ -19,6 +19,7 @@ from tests.crash.points.scenario import (
     state_of,
     unless,
 )
+from tests.support.jobs import do_jobs
 from traffic_storage import StorageService
 from traffic_storage.application.export_journal import JOURNAL
 from traffic_storage.application.purge import PURGE
@@ -71,7 +72,7 @@ class Purge(Scenario):
 
     async def act(self, container: Container, notes: Mapping[str, Any]) -> None:
         await enqueue(container, PURGE)
-        await drain(container)
+        await do_jobs(container)
 
     async def complete(self, container: Container, place: Place) -> list[str]:
         await enqueue(container, PURGE)
@@ -216,7 +217,7 @@ class Journal(Scenario):
 
     async def act(self, container: Container, notes: Mapping[str, Any]) -> None:
         await self._enqueue(container)
-        await drain(container)
+        await do_jobs(container)
 
     async def complete(self, container: Container, place: Place) -> list[str]:
         await self._enqueue(container)

@@ -7,9 +7,10 @@ from typing import Any
 from uuid import UUID
 
 from tests.crash.faults import Point
-from tests.crash.points.place import Place, drain
+from tests.crash.points.place import Place
 from tests.crash.points.scenario import Scenario, unless
 from tests.crash.points.scenarios.upkeep import store_evidence
+from tests.support.jobs import do_jobs
 from traffic_storage.application.export import TableRequest
 from traffic_storage.application.export_jobs import (
     ANALYZE,
@@ -52,7 +53,7 @@ class Exports(Scenario):
     async def act(self, container: Container, notes: Mapping[str, Any]) -> None:
         for kind in self.kinds:
             await start(container.export_jobs(), kind)
-        await drain(container)
+        await do_jobs(container)
 
     async def complete(self, container: Container, place: Place) -> list[str]:
         there = {kind for (kind,) in await place.query("SELECT kind FROM job")}

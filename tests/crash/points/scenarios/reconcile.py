@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 from tests.crash.faults import Point
-from tests.crash.points.place import Place, drain
+from tests.crash.points.place import Place
 from tests.crash.points.scenario import (
     Scenario,
     double,
@@ -15,6 +15,7 @@ from tests.crash.points.scenario import (
     unless,
     written_store,
 )
+from tests.support.jobs import do_jobs
 from tests.support.media import video
 from traffic_storage.application.reconcile import RECONCILE
 from traffic_storage.entrypoints.container import Container
@@ -52,7 +53,7 @@ class Reconcile(Scenario):
 
     async def act(self, container: Container, notes: Mapping[str, Any]) -> None:
         await self._enqueue(container)
-        await drain(container)
+        await do_jobs(container)
 
     async def complete(self, container: Container, place: Place) -> list[str]:
         await self._enqueue(container)
@@ -115,7 +116,7 @@ class Missing(Scenario):
 
     async def act(self, container: Container, notes: Mapping[str, Any]) -> None:
         await enqueue(container, RECONCILE, store_id=written_store(container))
-        await drain(container)
+        await do_jobs(container)
 
     async def complete(self, container: Container, place: Place) -> list[str]:
         await enqueue(container, RECONCILE, store_id=written_store(container))

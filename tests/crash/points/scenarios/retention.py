@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.crash.faults import Point
-from tests.crash.points.place import Place, drain
+from tests.crash.points.place import Place
 from tests.crash.points.scenario import (
     WHY,
     Scenario,
@@ -16,6 +16,7 @@ from tests.crash.points.scenario import (
     unless,
 )
 from tests.crash.points.scenarios.upkeep import PIXELS, violation
+from tests.support.jobs import do_jobs
 from traffic_storage import StorageService
 from traffic_storage.application.recompute_retention import RECOMPUTE_VIOLATION
 from traffic_storage.application.retain import APPLY_RETENTION
@@ -70,7 +71,7 @@ class Stage(Scenario):
 
     async def act(self, container: Container, notes: Mapping[str, Any]) -> None:
         await self._enqueue(container)
-        await drain(container)
+        await do_jobs(container)
 
     async def complete(self, container: Container, place: Place) -> list[str]:
         await self._enqueue(container)
@@ -107,7 +108,7 @@ class Recompute(Scenario):
 
     async def act(self, container: Container, notes: Mapping[str, Any]) -> None:
         await StorageService(container=container).enter_retention_rules(notes["change_id"])
-        await drain(container)
+        await do_jobs(container)
 
     async def complete(self, container: Container, place: Place) -> list[str]:
         service = StorageService(container=container)
@@ -139,7 +140,7 @@ class RecomputeViolation(Scenario):
     async def act(self, container: Container, notes: Mapping[str, Any]) -> None:
         service = StorageService(container=container)
         await service.store_violation_evidence(violation(), PIXELS)
-        await drain(container)
+        await do_jobs(container)
 
     async def complete(self, container: Container, place: Place) -> list[str]:
         service = StorageService(container=container)
@@ -167,7 +168,7 @@ class Apply(Scenario):
 
     async def act(self, container: Container, notes: Mapping[str, Any]) -> None:
         await self._enqueue(container, notes)
-        await drain(container)
+        await do_jobs(container)
 
     async def complete(self, container: Container, place: Place) -> list[str]:
         await self._enqueue(container, place.notes)

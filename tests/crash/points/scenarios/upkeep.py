@@ -9,7 +9,7 @@ import numpy as np
 
 from tests.crash.faults import Point
 from tests.crash.later import LaterClock
-from tests.crash.points.place import AN_HOUR, Place, drain, repo_of
+from tests.crash.points.place import AN_HOUR, Place, repo_of
 from tests.crash.points.scenario import (
     BOTH,
     Scenario,
@@ -19,6 +19,7 @@ from tests.crash.points.scenario import (
     leave_attempt,
     unless,
 )
+from tests.support.jobs import do_jobs
 from traffic_storage import StorageService, ViolationRecord
 from traffic_storage.application.live_jobs import live_jobs
 from traffic_storage.application.sweep import SWEEP
@@ -105,7 +106,7 @@ class Sweep(Scenario):
 
     async def act(self, container: Container, notes: Mapping[str, Any]) -> None:
         await enqueue(container, SWEEP)
-        await drain(container)
+        await do_jobs(container)
 
     async def complete(self, container: Container, place: Place) -> list[str]:
         await enqueue(container, SWEEP)
@@ -132,7 +133,7 @@ class Pressure(Scenario):
 
     async def act(self, container: Container, notes: Mapping[str, Any]) -> None:
         await enqueue(container, WATCH_PRESSURE)
-        await drain(container)
+        await do_jobs(container)
 
     async def complete(self, container: Container, place: Place) -> list[str]:
         await enqueue(container, WATCH_PRESSURE)
@@ -159,7 +160,7 @@ class Decode(Scenario):
     async def act(self, container: Container, notes: Mapping[str, Any]) -> None:
         # The one that was written with the file is put off.
         await enqueue(container, DECODE_IMAGE, file_id="hollow")
-        await drain(container)
+        await do_jobs(container)
 
     async def check(self, container: Container, place: Place) -> list[str]:
         rows = await place.query("SELECT kind, file_id FROM incident WHERE closed_at IS NULL")
