@@ -138,8 +138,13 @@ async def double(container: Container, file: StoredFile) -> BlobKey:
 
 
 async def all_told(container: Container, place: Place) -> None:
-    """Wait until the outbox returns all events; other transactions on the server delay them."""
+    """Wait until the outbox returns all events."""
     ((count,),) = await place.query("SELECT count(*) FROM event")
+    await outbox_returns(container, count)
+
+
+async def outbox_returns(container: Container, count: int) -> None:
+    """Wait until the outbox returns so many events; other transactions on the server delay them."""
     async with asyncio.timeout(60):
         while len(await repo_of(container).events(0, count)) < count:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.05)
