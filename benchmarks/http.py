@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 from benchmarks import client, data
 from benchmarks.contenders import Contender, Place
 from benchmarks.server import Serve, Server
+from tests.support.setups import on_database
 
 _UPLOAD = "/files/upload/video"
 
@@ -108,16 +109,8 @@ def _download(number: int) -> bytes:
 
 def served(job: type[Served], processes: int, place: Place) -> Served:
     """Return a job of `serve` with so many processes, on PostgreSQL."""
-    database = place.database
-    assert database is not None
-    settings = {
-        **_settings(place),
-        "db_host": database.host,
-        "db_port": database.port,
-        "db_name": database.name,
-        "db_user": database.user,
-        "db_password": database.password,
-    }
+    assert place.database is not None
+    settings = {**_settings(place), **on_database(place.database)}
     return job(Serve(processes, settings))
 
 

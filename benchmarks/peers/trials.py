@@ -13,14 +13,15 @@ from pathlib import Path
 from attrs import evolve
 
 from benchmarks import data
-from benchmarks.contenders import Place
+from benchmarks.contenders import Factory, Place
 from benchmarks.filled import sqlite_filled
 from benchmarks.peers import bulk, by_hand, forms
 from benchmarks.peers.contenders import Download, Pages, Peer, Ranges, Routes, Upload, form_routes
 from benchmarks.peers.servers import Django, Filer
-from benchmarks.server import Server
+from benchmarks.server import Serve, Server
 from benchmarks.table import Target
-from benchmarks.trials import OURS, Line, Options, PlaceOf, Trial, on_disk
+from benchmarks.trials import OURS, Line, Options, PlaceOf, Trial, in_database, on_disk
+from tests.support.setups import on_database
 from traffic_storage.domain.digests import sha256_of
 from traffic_storage.domain.files import FileKind
 from traffic_storage.domain.identifiers import ViolationId, evidence_file_id
@@ -81,18 +82,27 @@ _FILER = Routes(
 )
 
 
-def _ours(job: type[Peer], place: Place, *, is_vouched: bool = False) -> Peer:
-    settings: dict[str, object] = {
+def _settings(place: Place) -> dict[str, object]:
+    return {
         "local_base_path": str(place.folder),
         "local_reserve_gb": 0.0,
         "parallel_uploads": 16,
         "max_backdating": "36500d",
     }
+
+
+def _ours(job: type[Peer], place: Place, *, is_vouched: bool = False) -> Peer:
+    settings = _settings(place)
     if place.filled:  # Its files do not exist; no job is to look for them meanwhile.
         settings["workers"] = 0
     if is_vouched:
         settings["verify_images"] = "unless_vouched"
     return job(Server("ours", settings), _VOUCHED if is_vouched else _OURS)
+
+
+def _two_processes(job: type[Peer], place: Place) -> Peer:
+    assert place.database is not None
+    return job(Serve(2, {**_settings(place), **on_database(place.database)}), _OURS)
 
 
 def _by_hand(job: type[Peer], place: Place, **settings: bool) -> Peer:
@@ -169,6 +179,20 @@ def _upload(at_once: int) -> Trial:
     )
 
 
+def _by_two_processes(job: type[Peer], trial: Trial) -> Trial:
+    """Return the trial with `serve --processes 2` on PostgreSQL as Traffic Storage.
+
+    The peers keep what they have: Django has two processes and SQLite, the filer one with its threads.
+    """
+    lines = (
+        evolve(line, job=f"serve with 2 processes, PostgreSQL: {line.job}") for line in trial.lines
+    )
+    own: Mapping[str, Factory] = {OURS: partial(_two_processes, job)}
+    return evolve(
+        trial, contenders={**trial.contenders, **own}, lines=tuple(lines), site=in_database
+    )
+
+
 def _upload_vouched(at_once: int) -> Trial:
     job = f"HTTP upload, unless_vouched, record + 200 KB JPEG with its SHA-256, {at_once} at once"
     note = "decoded by jobs, a minute later"
@@ -188,39 +212,45 @@ def _upload_vouched(at_once: int) -> Trial:
     )
 
 
+_DOWNLOAD = Trial(
+    {
+        OURS: partial(_ours, Download),
+        DJANGO: partial(_django, Download, durable=True),
+        BY_HAND: partial(_by_hand, Download, durable=True),
+        FILER: partial(_filer, Download),
+    },
+    (
+        Line("HTTP download, 200 KB", FILER, "SeaweedFS' filer", Target(0.8, 1.0), _CHECKS),
+        Line("the same", DJANGO, "Django", None, _CHECKS),
+        Line("the same", BY_HAND, "FastAPI by hand", None, _CHECKS),
+    ),
+    items=3000,
+    site=on_disk,
+)
+_RANGE = Trial(
+    {
+        OURS: partial(_ours, Ranges),
+        BY_HAND: partial(_by_hand, Ranges),
+        FILER: partial(_filer, Ranges),
+    },
+    (
+        Line("1 MB of a video of 200 MB", FILER, "SeaweedFS' filer", Target(0.6, 0.8), _CHECKS),
+        Line("the same", BY_HAND, "FastAPI by hand", None, _CHECKS),
+    ),
+    items=800,
+    site=on_disk,
+)
+
 PEERS: Mapping[str, Trial] = {
     "upload-16": _upload(16),
     "upload-1": _upload(1),
+    "processes-upload-16": _by_two_processes(Upload, _upload(16)),
     "upload-vouched-16": _upload_vouched(16),
     "upload-vouched-1": _upload_vouched(1),
-    "download": Trial(
-        {
-            OURS: partial(_ours, Download),
-            DJANGO: partial(_django, Download, durable=True),
-            BY_HAND: partial(_by_hand, Download, durable=True),
-            FILER: partial(_filer, Download),
-        },
-        (
-            Line("HTTP download, 200 KB", FILER, "SeaweedFS' filer", Target(0.8, 1.0), _CHECKS),
-            Line("the same", DJANGO, "Django", None, _CHECKS),
-            Line("the same", BY_HAND, "FastAPI by hand", None, _CHECKS),
-        ),
-        items=3000,
-        site=on_disk,
-    ),
-    "range": Trial(
-        {
-            OURS: partial(_ours, Ranges),
-            BY_HAND: partial(_by_hand, Ranges),
-            FILER: partial(_filer, Ranges),
-        },
-        (
-            Line("1 MB of a video of 200 MB", FILER, "SeaweedFS' filer", Target(0.6, 0.8), _CHECKS),
-            Line("the same", BY_HAND, "FastAPI by hand", None, _CHECKS),
-        ),
-        items=800,
-        site=on_disk,
-    ),
+    "download": _DOWNLOAD,
+    "processes-download": _by_two_processes(Download, _DOWNLOAD),
+    "range": _RANGE,
+    "processes-range": _by_two_processes(Ranges, _RANGE),
     "page": Trial(
         {
             OURS: partial(_ours, Pages),
