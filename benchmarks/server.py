@@ -1,7 +1,7 @@
 """`python -m benchmarks.server`: Traffic Storage under uvicorn as `serve` runs it, or another service.
 
 The others (the floor, and the service by hand) run with uvicorn's own HTTP protocol class, Traffic
-Storage with the one of `serve`.
+Storage with the one of `serve`, and as `serve` it spares garbage collections what the start has made.
 
 The first line of standard input selects the application (JSON: `app`, `settings`). The program
 prints the port on standard output and serves until standard input ends.
@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -113,18 +113,25 @@ class Server:
 
 
 class _Announcing(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, begun: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._begun = begun
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         assert sockets is not None
+        self._begun()
         print(sockets[0].getsockname()[1], flush=True)
 
 
-def _protocol(name: str) -> type[HttpToolsProtocol]:
+def _as_served(name: str) -> tuple[type[HttpToolsProtocol], Callable[[], None]]:
+    """Return the protocol class, and what happens at the end of the start."""
     if name != "ours":
-        return HttpToolsProtocol
+        return HttpToolsProtocol, lambda: None
+    from traffic_storage.entrypoints.cli.serving import spare_collections
     from traffic_storage.entrypoints.http.protocol import StorageProtocol
 
-    return StorageProtocol
+    return StorageProtocol, spare_collections
 
 
 def _app(name: str, settings: dict[str, Any]) -> ASGIApp:
@@ -147,10 +154,11 @@ def main() -> None:
     asked = json.loads(sys.stdin.readline())
     logging.getLogger("traffic_storage").addHandler(logging.NullHandler())
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+    protocol, begun = _as_served(asked["app"])
     server = _Announcing(
         uvicorn.Config(
             _app(asked["app"], asked["settings"]),
-            http=_protocol(asked["app"]),
+            http=protocol,
             proxy_headers=False,
             server_header=False,
             access_log=False,
@@ -158,7 +166,8 @@ def main() -> None:
             lifespan="on",
             # A connection stays while other contenders have their turns.
             timeout_keep_alive=3600,
-        )
+        ),
+        begun,
     )
 
     def wait_for_end() -> None:

@@ -1,5 +1,6 @@
 """`serve` and `demo` as installed programs: served, found, stopped cleanly."""
 
+import gc
 import json
 import re
 import shlex
@@ -359,6 +360,20 @@ def test_a_signal_that_comes_before_the_server_handles_signals_is_not_lost(
     monkeypatch.setattr(uvicorn.Server, "run", after_a_signal)
     with bound("127.0.0.1", 0) as listener:
         assert run_server(settings, listener, lambda: None) is ExitCode.OK
+
+
+@pytest.mark.usefixtures("signal_handlers")
+def test_garbage_collections_spare_what_the_start_has_made(tmp_path: Path) -> None:
+    settings = StorageConfig(local_base_path=tmp_path / "evidence", workers=0)
+    before, spared = gc.get_freeze_count(), list[int]()
+
+    def serving() -> None:
+        spared.append(gc.get_freeze_count())
+        signal.raise_signal(signal.SIGTERM)
+
+    with bound("127.0.0.1", 0) as listener:
+        assert run_server(settings, listener, serving) is ExitCode.OK
+    assert spared[0] > before
 
 
 def test_a_host_that_is_none_is_told(shell: Shell) -> None:
