@@ -251,10 +251,15 @@ def test_a_second_signal_cancels_the_requests(serving: Serving) -> None:
     assert "Traceback" not in err
 
 
+def runs_python(pid: int) -> bool:
+    """Whether a process runs Python, and no longer the shell that may start it."""
+    return Path(f"/proc/{pid}/exe").resolve().name.startswith("python")
+
+
 def test_a_process_that_is_killed_while_it_starts_is_told(program: Program, config: Path) -> None:
     command = ("serve", "--port", "0", "--processes", "2", "--config", config)
     with program.started(*command) as process:
-        asyncio.run(until(lambda: descendants(process.pid)))
+        asyncio.run(until(lambda: runs_python(process.pid) and descendants(process.pid)))
         os.kill(descendants(process.pid)[0], signal.SIGKILL)
         _, err = process.communicate(timeout=LONGEST_SECONDS)
     assert process.returncode == ExitCode.FAILURE
