@@ -234,7 +234,6 @@ class Load:
         Raises:
             CatalogueUnavailable: the database can't be reached.
             StorageFull: the database has no space.
-            Sealed: this service is read only, and lacks an item.
         """
         place = self._store_many.place_of(item)
         if place is not None and place in self._batch.places | self._places:
@@ -259,11 +258,21 @@ class Load:
             batch.weight += _weight(entry.prepared)
         return await self._taken()
 
+    async def take(
+        self, prepared: DraftUnit | TrafficStorageError, bodies: AsyncExitStack
+    ) -> Sequence[ItemOutcome]:
+        """Take an item that is ready to be stored, or why it can't be; otherwise as `add`.
+
+        Its received bytes are on `bodies`, which this load closes.
+        """
+        await self._batch.bodies.enter_async_context(bodies)
+        self._entered(None).prepared = prepared
+        self._batch.weight += _weight(prepared)
+        return await self._taken()
+
     async def refuse(self, error: TrafficStorageError) -> Sequence[ItemOutcome]:
         """Take an item that can't be stored for this reason; otherwise as `add`."""
-        self._entered(None).prepared = error
-        self._batch.weight += 1
-        return await self._taken()
+        return await self.take(error, AsyncExitStack())
 
     def _entered(self, item: Item | None) -> _Entry:
         entry = _Entry(self._count, item)
@@ -328,8 +337,13 @@ class Load:
 def _weight(prepared: DraftUnit | TrafficStorageError | None) -> int:
     if not isinstance(prepared, DraftUnit):
         return 1
-    size_bytes = sum(draft.content.size_bytes for draft in prepared.drafts)
-    return 1 + size_bytes // _BYTES_A_WEIGHT
+    return 1 + sum(_weight_of_draft(draft) for draft in prepared.drafts)
+
+
+def _weight_of_draft(draft: Draft) -> int:
+    media = 0 if draft.kind is FileKind.METADATA else _MEDIA_WEIGHT
+    held = draft.content.size_bytes if isinstance(draft.body, MemoryBody) else 0
+    return media + held // _BYTES_A_WEIGHT
 
 
 def _weight_of(media: ArrayImage | Upload) -> int:

@@ -101,7 +101,6 @@ class StoreUnits:
         Raises (any of the units may be stored; a repetition finds out):
             CatalogueUnavailable: the database can't be reached.
             StorageFull: the database has no space.
-            Sealed: this service is read only, and lacks something of a unit.
         """
         results: dict[int, UnitResult] = {}
         existing = await self._existing(units)
@@ -117,7 +116,7 @@ class StoreUnits:
         try:
             stored = await self._new([units[number] for number in new])
             results |= dict(zip(new, stored, strict=True))
-        except _NotTogether:
+        except (_NotTogether, Sealed):
             single += new
         for number in sorted(single):
             results[number] = await self._alone(units[number])
@@ -154,7 +153,7 @@ class StoreUnits:
     async def _alone(self, unit: DraftUnit) -> UnitResult:
         try:
             return await self._store_unit(unit)
-        except (CatalogueUnavailable, Sealed):
+        except CatalogueUnavailable:
             raise
         except TrafficStorageError as error:
             return error
@@ -163,7 +162,7 @@ class StoreUnits:
         """Store units of which nothing is stored yet; return a result for each.
 
         Raises:
-            _NotTogether: nothing of them was stored.
+            _NotTogether, Sealed: nothing of them was stored.
         """
         if not units:
             return ()

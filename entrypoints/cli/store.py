@@ -69,7 +69,7 @@ async def store(
     kind:
         The kind of all files, instead of the detected one.
     parallel:
-        How many files to store at the same time; default: the setting parallel_uploads.
+        How many files to read and check at the same time; default: the setting parallel_uploads.
     historic:
         Confirm a capture time long before receipt, so that retention counts from it.
     accept_damaged_video:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -281,9 +282,9 @@ async def test_a_sealed_service_knows_what_it_has_and_takes_nothing_new() -> Non
     async with rig.running() as service:
         await stored(service, mixed())
         await service.container.sealing().seal("moved", "somebody")
-        assert created(await stored(service, mixed())) == [False] * 6
-        with pytest.raises(Sealed):
-            await stored(service, [bare("V9")])
+        *known, refused = await stored(service, [*mixed(), bare("V9")])
+        assert created(known) == [False] * 6
+        assert isinstance(refused.error, Sealed)
 
 
 def _given(error: TrafficStorageError) -> TrafficStorageError:
@@ -355,6 +356,28 @@ async def test_it_takes_few_items_more_than_it_has_stored() -> None:
         # Media are heavy, so that the bytes of few are in memory at once.
         assert most <= 2 * BATCH_WEIGHT // 32
         assert calls(rig, "repo.apply") == 3
+        await check_settled(rig, service)
+
+
+async def test_files_that_are_ready_are_taken_with_their_bytes() -> None:
+    rig = Rig()
+    async with rig.running() as service:
+        rig.script.begin()
+        store_many = service.container.store_many()
+        load, closed = store_many.begin(), list[str]()
+        outcomes: list[ItemOutcome] = []
+        for number in range(3):
+            bodies = AsyncExitStack()
+            bodies.callback(closed.append, f"still-{number}")
+            prepared = await store_many.prepared(still(f"still-{number}", number), bodies)
+            outcomes += await load.take(prepared, bodies)
+            assert not closed
+        outcomes += await load.take(InvalidInput.of("file", "is empty"), AsyncExitStack())
+        outcomes += await load.finish()
+        assert [one.index for one in outcomes] == [0, 1, 2, 3]
+        assert [one.error is None for one in outcomes] == [True, True, True, False]
+        assert sorted(closed) == ["still-0", "still-1", "still-2"]
+        assert calls(rig, "repo.apply") == 1
         await check_settled(rig, service)
 
 

@@ -1,17 +1,23 @@
-"""Stores many files in parallel; prints each result at once and the failures at the end."""
+"""Stores files and folders, batch by batch; prints each result, and the failures at the end.
+
+Some files at a time are read, checked and decoded; what is ready goes, in the given order, into batches
+with one journal entry and one commit each.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from attrs import evolve, field, frozen
+from attrs import define, evolve, field, frozen
 
 from traffic_storage.application.drafts import DraftUnit
 from traffic_storage.application.inputs import FileAttributes, Upload
 from traffic_storage.application.store_files import Stored
+from traffic_storage.application.store_many import ItemOutcome
 from traffic_storage.domain.amounts import counted, in_bytes
 from traffic_storage.domain.canonical import parse_json_object
 from traffic_storage.domain.errors import InvalidInput, NotFound, TooLarge, TrafficStorageError
@@ -23,7 +29,14 @@ from traffic_storage.domain.times import parse_time
 from traffic_storage.entrypoints.cli.asking import actor
 from traffic_storage.entrypoints.cli.bulk_store.candidates import Candidate, examine, files_in
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode, exit_code_of
-from traffic_storage.entrypoints.cli.output import note, note_failure, printable, say, say_json
+from traffic_storage.entrypoints.cli.output import (
+    CannotWriteOut,
+    note,
+    note_failure,
+    printable,
+    say,
+    say_json,
+)
 from traffic_storage.entrypoints.cli.progress import Progress
 from traffic_storage.entrypoints.cli.session import Session, opened
 from traffic_storage.entrypoints.settings import StorageConfig
@@ -58,7 +71,7 @@ class StoreRequest:
 
 @frozen
 class _Batch:
-    """The objects that the parallel tasks of one `store` command share."""
+    """What all files of one `store` command share."""
 
     container: "Container"
     settings: StorageConfig
@@ -202,47 +215,100 @@ def _files(paths: Sequence[Path], request: StoreRequest) -> list[Path]:
 
 
 async def _store_files(files: Sequence[Path], batch: _Batch) -> list[Outcome]:
-    """Store files in parallel and print each result; returns the failures."""
-    failures: list[Outcome] = []
-    waiting = iter(files)
-
-    async def worker() -> None:
-        for path in waiting:
-            outcome = await _outcome(examine(path, batch.request.kind), batch)
-            if outcome.error is not None:
-                failures.append(outcome)
-            batch.progress.file_done()
-            _say_outcome(outcome, json=batch.request.json)
-
+    """Store files and print the result of each; returns the failures."""
+    told = _Told(batch)
+    load = batch.container.store_many().begin()
     with batch.progress:
         batch.progress.expect(files)
-        parallel = batch.request.parallel or batch.settings.parallel_uploads
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(parallel, len(files))):
-                group.create_task(worker())
-    return failures
+        try:
+            async with aclosing(_in_order(files, batch)) as all_ready:
+                async for one in all_ready:
+                    told.candidates.append(one.candidate)
+                    told.tell(await load.take(one.prepared, one.bodies))
+            told.tell(await load.finish())
+        except CannotWriteOut:
+            raise
+        except (TrafficStorageError, asyncio.CancelledError):
+            # Also when Ctrl-C cancels this: it says how far it came.
+            told.tell(await load.aclose())
+            note(
+                f"{told.stored} of {counted(len(files), 'file is', 'files are')} known to be stored; "
+                "repeat the command: it stores the others, and what is stored is known then"
+            )
+            raise
+        finally:
+            await load.aclose()
+    return told.failures
 
 
-async def _outcome(candidate: Candidate, batch: _Batch) -> Outcome:
-    if candidate.error is not None:
-        return Outcome(candidate, error=candidate.error)
+@define
+class _Told:
+    """Prints what became of files, whose outcomes come in the order in which they were taken."""
+
+    batch: _Batch
+    candidates: deque[Candidate] = field(factory=deque)
+    failures: list[Outcome] = field(factory=list)
+    stored: int = 0
+
+    def tell(self, outcomes: Sequence[ItemOutcome]) -> None:
+        for one in outcomes:
+            outcome = Outcome(self.candidates.popleft(), _stored(one), one.error)
+            if outcome.error is not None:
+                self.failures.append(outcome)
+            else:
+                self.stored += 1
+            self.batch.progress.file_done()
+            _say_outcome(outcome, json=self.batch.request.json)
+
+
+def _stored(outcome: ItemOutcome) -> Stored | None:
+    if outcome.unit is None or outcome.stored is None:
+        return None
+    file_id = outcome.unit.drafts[0].file_id
+    added = outcome.stored.labels_added.get(file_id, ())
+    return Stored(outcome.stored.files[file_id], outcome.stored.created, added)
+
+
+@frozen
+class _Ready:
+    """A file that is ready to be stored, or why it can't be; its received bytes are on `bodies`."""
+
+    candidate: Candidate
+    prepared: DraftUnit | TrafficStorageError
+    bodies: AsyncExitStack
+
+
+async def _in_order(files: Sequence[Path], batch: _Batch) -> AsyncGenerator[_Ready, None]:
+    """Yield files when they are ready, in their order; some are prepared at the same time."""
+    parallel = batch.request.parallel or batch.settings.parallel_uploads
+    ahead: deque[asyncio.Task[_Ready]] = deque()
     try:
-        return Outcome(candidate, stored=await _store_one(candidate, batch))
-    except TrafficStorageError as error:
-        return Outcome(candidate, error=error)
+        for path in files:
+            ahead.append(asyncio.create_task(_ready(path, batch)))
+            if len(ahead) == parallel:
+                yield await ahead.popleft()
+        while ahead:
+            yield await ahead.popleft()
+    finally:
+        for task in ahead:
+            task.cancel()
+        for done in await asyncio.gather(*ahead, return_exceptions=True):
+            if isinstance(done, _Ready):
+                await done.bodies.aclose()
 
 
-async def _store_one(candidate: Candidate, batch: _Batch) -> Stored:
-    files = batch.container.store_files()
-    attributes = _attributes(candidate, batch)
-    if candidate.kind is FileKind.METADATA:
-        return await files.metadata(
-            parse_json_object(await _text(candidate, batch), "file"), attributes
-        )
-    upload = _upload(candidate, batch)
-    if candidate.kind is FileKind.VIDEO:
-        return await files.video(upload, attributes)
-    return await files.image(upload, attributes)
+async def _ready(path: Path, batch: _Batch) -> _Ready:
+    candidate = examine(path, batch.request.kind)
+    async with AsyncExitStack() as bodies:
+        prepared: DraftUnit | TrafficStorageError
+        if candidate.error is not None:
+            prepared = candidate.error
+        else:
+            try:
+                prepared = DraftUnit((await _prepared(candidate, batch, bodies),))
+            except TrafficStorageError as error:
+                prepared = error
+        return _Ready(candidate, prepared, bodies.pop_all())
 
 
 def _attributes(candidate: Candidate, batch: _Batch) -> FileAttributes:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,24 @@ def read_until(process: "subprocess.Popen[str]", stream: str, text: str) -> str:
 def interrupt(process: "subprocess.Popen[str]", number: int = signal.SIGINT) -> tuple[str, str]:
     """Send a signal and wait for the end; the rest of what was printed."""
     process.send_signal(number)
-    return process.communicate(timeout=LONGEST_SECONDS)
+    return ended(process)
+
+
+def ended(process: "subprocess.Popen[str]") -> tuple[str, str]:
+    """Wait for the end of a program; the rest of what was printed.
+
+    `communicate` would lose what `read_until` has read behind its line.
+    """
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with ThreadPoolExecutor(2) as threads:
+        out, err = threads.submit(process.stdout.read), threads.submit(process.stderr.read)
+        try:
+            process.wait(LONGEST_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        return out.result(), err.result()
 
 
 def set_environment(monkeypatch: pytest.MonkeyPatch, home: Path, names: Sequence[str] = ()) -> None:

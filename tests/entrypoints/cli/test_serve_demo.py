@@ -20,9 +20,9 @@ import trustme
 import uvicorn
 
 from tests.entrypoints.cli.command import (
-    LONGEST_SECONDS,
     Program,
     Shell,
+    ended,
     interrupt,
     read_until,
 )
@@ -291,7 +291,7 @@ def test_a_stalled_upload_does_not_hold_the_end_up_for_long(
             read_until(process, "stderr", "waiting up to")
             if not patient:
                 process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=LONGEST_SECONDS)
+            _, err = ended(process)
 
     assert process.returncode == ExitCode.OK
     assert err.splitlines()[-1] == "stopped"

@@ -17,9 +17,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.entrypoints.cli.command import (
-    LONGEST_SECONDS,
     Program,
     Shell,
+    ended,
     interrupt,
     read_until,
 )
@@ -217,7 +217,7 @@ def test_a_signal_ends_all_after_their_requests(serving: Serving, number: signal
         read_until(serving.process, "stderr", "waiting up to")
         connection.sendall(b'{"vehicles":7}')
         assert connection.recv(4096).startswith(b"HTTP/1.1 201")
-    out, err = serving.process.communicate(timeout=LONGEST_SECONDS)
+    out, err = ended(serving.process)
     assert (serving.process.returncode, out) == (ExitCode.OK, "")
     assert err.splitlines().count("stopped") == 1
     assert "Traceback" not in err
@@ -236,7 +236,7 @@ def test_a_service_manager_that_asks_each_process_to_stop_cancels_no_request(
             os.kill(pid, signal.SIGTERM)
         connection.sendall(b'{"vehicles":7}')
         assert connection.recv(4096).startswith(b"HTTP/1.1 201")
-    serving.process.communicate(timeout=LONGEST_SECONDS)
+    ended(serving.process)
     assert serving.process.returncode == ExitCode.OK
 
 
@@ -246,7 +246,7 @@ def test_a_second_signal_cancels_the_requests(serving: Serving) -> None:
         read_until(serving.process, "stderr", "waiting up to")
         serving.process.terminate()
         assert not connection.recv(4096).startswith(b"HTTP/1.1 201")
-    _, err = serving.process.communicate(timeout=LONGEST_SECONDS)
+    _, err = ended(serving.process)
     assert serving.process.returncode == ExitCode.OK
     assert "Traceback" not in err
 
@@ -261,7 +261,7 @@ def test_a_process_that_is_killed_while_it_starts_is_told(program: Program, conf
     with program.started(*command) as process:
         asyncio.run(until(lambda: runs_python(process.pid) and descendants(process.pid)))
         os.kill(descendants(process.pid)[0], signal.SIGKILL)
-        _, err = process.communicate(timeout=LONGEST_SECONDS)
+        _, err = ended(process)
     assert process.returncode == ExitCode.FAILURE
     assert f"process 0 of 2 was killed by signal {signal.SIGKILL:d}" in err
 

@@ -139,6 +139,17 @@ def test_an_empty_folder_is_no_success(shell: Shell, tmp_path: Path) -> None:
     assert "are missing" in shell("store", code=2).err
 
 
+def test_results_come_in_the_order_of_the_files(shell: Shell, tmp_path: Path) -> None:
+    names = [f"{number:02}.jpg" for number in range(40)]
+    for number, name in enumerate(names):
+        (tmp_path / name).write_bytes(b"no picture" if number % 7 == 3 else jpeg(number % 12))
+
+    lines = shell("store", tmp_path, "--parallel", "5", "--json", code=6).lines
+
+    assert [Path(line["path"]).name for line in lines] == names
+    assert [line["error"] is None for line in lines] == [n % 7 != 3 for n in range(40)]
+
+
 def test_an_empty_file_is_said_to_be_empty(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
     assert "empty.jpg: is empty" in shell("store", tmp_path / "empty.jpg", code=6).err
@@ -481,7 +492,8 @@ def test_it_can_be_interrupted_and_run_again(
     again = shell("store", folder, "--json")
 
     assert process.returncode == ExitCode.INTERRUPTED
-    assert err == "interrupted\n"
+    assert "of 400 files are known to be stored; repeat the command" in err
+    assert err.endswith("interrupted\n")
     assert len(again.lines) == 400
     assert any(not line["created"] for line in again.lines)
     assert shell("stats", "--json").value["local_storage"]["files"] == 400

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.entrypoints.cli.command import Program, Result, Shell, interrupt, read_until
+from tests.entrypoints.cli.command import Program, Result, Shell, ended, interrupt, read_until
 from tests.entrypoints.cli.test_store import jpeg
 from tests.support.media import video
 from traffic_storage.entrypoints.cli.exit_codes import ExitCode
@@ -307,7 +307,7 @@ def test_after_a_kill_a_repetition_stores_the_rest(program: Program, folder: Pat
     with program.started("store", "--manifest", manifest, "--json") as process:
         seen = read_until(process, "stdout", '"line": 1,')
         process.send_signal(signal.SIGKILL)
-        rest, _ = process.communicate(timeout=60)
+        rest, _ = ended(process)
     # The last line may be cut.
     told = [line for line in f"{seen}{rest}".splitlines() if line.endswith("}")]
     acknowledged = {json.loads(line)["line"] for line in told}
