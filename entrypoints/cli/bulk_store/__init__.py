@@ -231,6 +231,7 @@ async def _store_files(files: Sequence[Path], batch: _Batch) -> list[Outcome]:
         except (TrafficStorageError, asyncio.CancelledError):
             # Also when Ctrl-C cancels this: it says how far it came.
             told.tell(await load.aclose())
+            _note_failures(told.failures)
             note(
                 f"{told.stored} of {counted(len(files), 'file is', 'files are')} known to be stored; "
                 "repeat the command: it stores the others, and what is stored is known then"
@@ -384,11 +385,15 @@ def _say_outcome(outcome: Outcome, *, json: bool) -> None:
 
 
 def _conclude(count: int, failures: Sequence[Outcome], done: str) -> ExitCode:
-    for outcome in failures:
-        note_failure(f"{printable(outcome.candidate.path)}: {_reason(outcome.error)}")
+    _note_failures(failures)
     note(f"{count - len(failures)} of {counted(count, 'file is', 'files are')} {done}")
     codes = {exit_code_of(outcome.error) for outcome in failures if outcome.error is not None}
     return codes.pop() if len(codes) == 1 else ExitCode.FAILURE if codes else ExitCode.OK
+
+
+def _note_failures(failures: Sequence[Outcome]) -> None:
+    for outcome in failures:
+        note_failure(f"{printable(outcome.candidate.path)}: {_reason(outcome.error)}")
 
 
 def _reason(error: TrafficStorageError | None) -> str:

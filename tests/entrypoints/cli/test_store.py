@@ -484,19 +484,21 @@ def test_it_can_be_interrupted_and_run_again(
     folder.mkdir()
     for place in range(400):
         (folder / f"{place:03}.jpg").write_bytes(jpeg(place % 12) + place.to_bytes(2))
+    (folder / "000.jpg").write_bytes(b"no picture")
 
     with program.started("store", folder, "--json") as process:
         assert process.stdout is not None
         process.stdout.readline()
         _, err = interrupt(process)
-    again = shell("store", folder, "--json")
+    again = shell("store", folder, "--json", code=6)
 
     assert process.returncode == ExitCode.INTERRUPTED
     assert "of 400 files are known to be stored; repeat the command" in err
     assert err.endswith("interrupted\n")
+    assert "000.jpg: is text/plain" in err
     assert len(again.lines) == 400
     assert any(not line["created"] for line in again.lines)
-    assert shell("stats", "--json").value["local_storage"]["files"] == 400
+    assert shell("stats", "--json").value["local_storage"]["files"] == 399
 
 
 class TestRehearsalOfARefusal:
