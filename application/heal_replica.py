@@ -86,9 +86,10 @@ class HealReplica:
             release = ReleaseReplica(file.file_id, bad.replica_id, good.replica_id, at, (removal,))
             return await self._changes.apply(release)
         added = await self._copied(file, bad, removal, is_altered=is_altered)
-        is_healed = await self._changes.apply(added)
+        if not await self._changes.apply(added):
+            return False
         logger.warning("the copy of %s in %s was healed", file.file_id, bad.store_id)
-        return is_healed
+        return True
 
     async def _copied(
         self, file: StoredFile, bad: Replica, removal: NewJob, *, is_altered: bool

@@ -19,6 +19,7 @@ from traffic_storage.application.tasks import OwnedTasks
 from traffic_storage.domain.errors import InvalidInput, NoGoodReplica, UnsupportedMedia
 from traffic_storage.domain.files import Coding, FileKind, Replica, StoredFile
 from traffic_storage.domain.fixity import Finding, Verdict, single
+from traffic_storage.domain.identifiers import FileId
 from traffic_storage.domain.image_layout import ChannelOrder
 from traffic_storage.domain.verification import Span, chunks_of
 from traffic_storage.ports.compressor import Compressor
@@ -60,6 +61,7 @@ class ReadFiles:
         self._images = images
         self._counters = counters
         self._promote = promote
+        self._saving: set[FileId] = set()
 
     async def whole(self, file_id: str) -> tuple[bytes, StoredFile]:
         """Return the original bytes of a file and its row. For files that fit in memory."""
@@ -152,13 +154,22 @@ class ReadFiles:
 
     async def _save(self, file: StoredFile) -> None:
         """Make verified bytes a replica again, if they were read although no replica is present."""
-        if file.readable:
+        if file.readable or file.file_id in self._saving:
             return
+        self._saving.add(file.file_id)
+        try:
+            await self._tasks.run(self._saved(file))
+        except CatalogueUnavailable as error:
+            logger.warning("%s can't be healed now: %s", file.file_id, str(error))
+        finally:
+            self._saving.discard(file.file_id)
+
+    async def _saved(self, file: StoredFile) -> None:
         for replica in file.doubtful:
-            try:
-                await self._tasks.run(self._heal(Finding(single(file, replica), Verdict.CORRUPT)))
-            except CatalogueUnavailable as error:
-                logger.warning("%s can't be healed now: %s", file.file_id, str(error))
+            # The bytes may be those of the replica itself, which is right again, as after a disk that
+            # was not mounted: it needs no new copy.
+            if not await self._replicas.restore(file, replica):
+                await self._heal(Finding(single(file, replica), Verdict.CORRUPT))
 
     def _count(self, size_bytes: int) -> None:
         self._counters.files_retrieved += 1

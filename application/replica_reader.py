@@ -208,6 +208,16 @@ class ReplicaReader:
         await self._stores.confirm(replica.store_id)
         return True
 
+    async def restore(self, file: StoredFile, replica: Replica) -> bool:
+        """Record a bad replica as present if it is good, read whole as by `verify`; return whether it is."""
+        try:
+            is_good = await self.verify(file, replica)
+        except Unavailable:
+            return False
+        if is_good:
+            await self._mark(file, replica, ReplicaState.PRESENT)
+        return is_good
+
     async def _lent(
         self, file: StoredFile, search: "_Search", stack: AsyncExitStack
     ) -> FileBody | None:

@@ -1,5 +1,6 @@
 """Reading: right bytes or none, from whichever copy is good; bad ones are marked, never deleted."""
 
+import asyncio
 import hashlib
 import logging
 import os
@@ -25,6 +26,7 @@ from tests.application.rig import (
 )
 from tests.application.script import Step
 from traffic_storage.application.replica_reader import Caching
+from traffic_storage.domain.changes import ObserveReplica
 from traffic_storage.domain.digests import SEGMENT_BYTES, WHOLE_READ_BYTES
 from traffic_storage.domain.errors import (
     InvalidInput,
@@ -116,6 +118,25 @@ async def test_a_damaged_copy_is_marked_and_the_other_is_read(
         else:
             assert set(states(rig).values()) == {ReplicaState.PRESENT}
             assert alarms(caplog) == []
+
+
+@pytest.mark.parametrize("state", [ReplicaState.CORRUPT, ReplicaState.MISSING])
+async def test_a_copy_that_is_right_again_is_no_reason_for_a_new_one(
+    rig: Rig, state: ReplicaState
+) -> None:
+    """As after a disk that was not mounted for a while; readers of ranges are many."""
+    async with rig.running() as service:
+        file = await two_copies(rig, service, LARGE)
+        for replica in file.replicas:
+            seen = ObserveReplica(X, replica.replica_id, state, NOON, "")
+            assert await rig.repo.apply(seen)
+        blobs = {tier: set(store.blobs) for tier, store in rig.at_rest.items()}
+        span = Span(2 * SEGMENT_BYTES, 3 * SEGMENT_BYTES)
+        for data in await asyncio.gather(*(streamed_out(service, span) for _ in range(8))):
+            assert data == LARGE[span.start : span.stop]
+        assert set(states(rig).values()) == {ReplicaState.PRESENT}
+        assert {tier: set(store.blobs) for tier, store in rig.at_rest.items()} == blobs
+        assert not rig.repo._attempts
 
 
 @CONTENTS
