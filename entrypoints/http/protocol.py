@@ -1,6 +1,8 @@
 """HTTP/1.1 of uvicorn, corrected and with limits for what clients may demand before a request."""
 
 import asyncio
+import contextlib
+import socket
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
@@ -19,6 +21,7 @@ from traffic_storage.entrypoints.http.connections import ConnectionLimits, Conne
 
 _LINGER_BYTES = 65_536
 _LINGER_SECONDS = 3.0
+_UNSENT_BYTES = 128 * 1024
 # Names of the header Connection that belong to an upgrade.
 _UPGRADE = frozenset({b"upgrade", b"http2-settings"})
 
@@ -86,6 +89,7 @@ class StorageProtocol(HttpToolsProtocol):
     ) -> None:
         """Register the connection; the time for its first request begins."""
         super().connection_made(transport)
+        _keep_little_unsent(transport)
         self._waiting_since = self.loop.time()
         self._registry.opened(self)
 
@@ -313,6 +317,18 @@ class StorageProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
         else:
             self.transport.close()
+
+
+def _keep_little_unsent(transport: asyncio.Transport) -> None:
+    """Let the system take few bytes of a response before the client has room for them.
+
+    Otherwise it takes up to 4 MiB, and reports room again only when a third of them was taken: a client
+    that reads 40 KB a second would seem to take nothing for half a minute.
+    """
+    found = transport.get_extra_info("socket")
+    if found is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        with contextlib.suppress(OSError):  # not TCP
+            found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
 
 
 def _authority(target: bytes) -> bytes:

@@ -679,7 +679,7 @@ class StorageConfig:
         "its own",
     )
     request_idle_timeout_seconds: float = setting(
-        30.0, _SECONDS, "longest pause of a client while it sends a request"
+        30.0, _SECONDS, "longest pause of a client while it sends a request, or takes a response"
     )
     min_upload_bytes_per_second: int = setting(
         1024, rules.whole(0, 2**32), "slowest upload that is accepted; 0: any"

@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import socket
+import sys
+import termios
 from types import TracebackType
 from typing import Self
 
@@ -86,10 +89,20 @@ class LiveServer:
             await asyncio.sleep(_POLL_SECONDS)
         raise AssertionError("connections stay open")
 
+    def queues(self) -> list[tuple[int, int]]:
+        """For each connection, the bytes in the server's and in the system's queue to the client."""
+        transports = [one.transport for one in self._server.server_state.connections]
+        return [(one.get_write_buffer_size(), _queued(one)) for one in transports]
+
     async def connect(self) -> "Connection":
         """A raw connection."""
         reader, writer = await asyncio.open_connection(HOST, self.port)
         return Connection(reader, writer, f"{HOST}:{self.port}")
+
+
+def _queued(transport: asyncio.Transport) -> int:
+    number = transport.get_extra_info("socket").fileno()
+    return int.from_bytes(fcntl.ioctl(number, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 @define

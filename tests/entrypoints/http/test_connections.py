@@ -15,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 from tests.entrypoints.http.evidence import IMAGE
 from tests.entrypoints.http.live import Connection, LiveServer
 from tests.support.media import video_of
+from tests.support.waiting import until
 from traffic_storage.domain.placement import StorageStrategy
 from traffic_storage.entrypoints.http import create_storage_app
 from traffic_storage.entrypoints.http.connections import ConnectionLimits
@@ -318,6 +319,26 @@ async def test_no_link_and_no_key_takes_all(settings: StorageConfig) -> None:
                 pass
         for connection in stalled:
             connection.abort()
+
+
+async def test_the_system_takes_little_of_a_response_that_its_client_does_not_take(
+    live: LiveServer,
+) -> None:
+    """Else it would hear late, and seldom, that a slow client has taken something."""
+    async with httpx.AsyncClient(base_url=live.url, timeout=30) as client:
+        stored = await client.put(
+            "/files/film/content",
+            content=video_of(15_000_000),
+            headers={"Content-Type": "video/mp4"},
+        )
+        assert stored.status_code == 201
+    await live.quiet()
+    async with await live.connect() as connection:
+        connection.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await connection.send(connection.head("GET", "/files/film"))
+        await until(lambda: any(waiting for waiting, _ in live.queues()))
+        ((_, queued),) = live.queues()
+        assert queued < 2 * 128 * 1024
 
 
 async def test_a_large_response_is_sent_in_pieces_that_are_taken_in_time() -> None:
