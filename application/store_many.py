@@ -27,9 +27,11 @@ from traffic_storage.ports.errors import CatalogueUnavailable
 from traffic_storage.ports.spool import FileBody, MemoryBody
 
 BATCH_WEIGHT = 512
-"""How much one batch may weigh: a record 1, a media file 32, and each as much more as it holds memory."""
+"""How much one batch may weigh: a record 1, a media file 32, and each as much more as it holds memory
+and, less by far, space in the folder of received files."""
 _MEDIA_WEIGHT = 32
 _BYTES_A_WEIGHT = 64 * 1024
+_RECEIVED_BYTES_A_WEIGHT = 1024 * 1024
 _ITEMS_A_TURN = 16
 
 
@@ -252,7 +254,7 @@ class Load:
                 entry.prepared = received
             else:
                 entry.item = item = received
-        if item.media:
+        if entry.prepared is None:
             batch.weight += sum(map(_weight_of, item.media))
         else:
             batch.weight += _weight(entry.prepared)
@@ -342,8 +344,10 @@ def _weight(prepared: DraftUnit | TrafficStorageError | None) -> int:
 
 def _weight_of_draft(draft: Draft) -> int:
     media = 0 if draft.kind is FileKind.METADATA else _MEDIA_WEIGHT
-    held = draft.content.size_bytes if isinstance(draft.body, MemoryBody) else 0
-    return media + held // _BYTES_A_WEIGHT
+    is_held = isinstance(draft.body, MemoryBody)
+    return media + draft.content.size_bytes // (
+        _BYTES_A_WEIGHT if is_held else _RECEIVED_BYTES_A_WEIGHT
+    )
 
 
 def _weight_of(media: ArrayImage | Upload) -> int:

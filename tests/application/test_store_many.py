@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from attrs import evolve
 
 from tests.application.rig import LONG_AGO, Rig, Service, film, picture, violation_record
 from tests.application.script import Step
+from traffic_storage.application import store_many as store_many_module
+from traffic_storage.application.drafts import DraftUnit
 from traffic_storage.application.inputs import ArrayImage, FileAttributes, Upload
 from traffic_storage.application.store_many import (
     BATCH_WEIGHT,
@@ -35,6 +38,7 @@ from traffic_storage.domain.seal import Sealed
 from traffic_storage.entrypoints.testing.containers import NOON
 from traffic_storage.entrypoints.testing.faults.plans import When
 from traffic_storage.ports.errors import CatalogueUnavailable, OutcomeUnknown
+from traffic_storage.ports.spool import FileBody
 
 
 def bare(name: str, **changes: Any) -> ViolationItem:
@@ -378,6 +382,34 @@ async def test_files_that_are_ready_are_taken_with_their_bytes() -> None:
         assert [one.error is None for one in outcomes] == [True, True, True, False]
         assert sorted(closed) == ["still-0", "still-1", "still-2"]
         assert calls(rig, "repo.apply") == 1
+        await check_settled(rig, service)
+
+
+async def test_large_files_do_not_wait_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They take space where they were received until they are stored."""
+    monkeypatch.setattr(store_many_module, "_RECEIVED_BYTES_A_WEIGHT", 1000)
+    rig = Rig()
+    async with rig.running() as service:
+        rig.script.begin()
+        store_many = service.container.store_many()
+        load, outcomes = store_many.begin(), list[ItemOutcome]()
+        for number in range(3):
+            content = film(number, 1000 * BATCH_WEIGHT)
+            (tmp_path / f"{number}").write_bytes(content)
+            bodies = AsyncExitStack()
+            item = FileItem(FileKind.VIDEO, Upload(content), FileAttributes.of())
+            prepared = await store_many.prepared(item, bodies)
+            assert isinstance(prepared, DraftUnit)
+            (draft,) = prepared.drafts
+            file = bodies.enter_context((tmp_path / f"{number}").open("rb"))
+            received = evolve(draft, body=FileBody(file.fileno(), draft.body.digests))
+            outcomes += await load.take(DraftUnit((received,)), bodies)
+            assert len(outcomes) == number
+        outcomes += await load.finish()
+        assert created(outcomes) == [True] * 3
+        assert calls(rig, "repo.apply") == 3
         await check_settled(rig, service)
 
 
