@@ -10,7 +10,8 @@ def swept(program: Program, shell: Shell) -> None:
     """Let a worker do a sweep, and stop it."""
     with program.started("worker") as running:
         read_until(running, "stderr", "doing jobs")
-        while not shell("jobs", "list", "--state", "done", "--json", code=None).out:
+        done = ("jobs", "list", "--kind", "sweep", "--state", "done", "--json")
+        while not shell(*done, code=None).out:
             pass
         interrupt(running, signal.SIGTERM)
         assert running.returncode == 0
