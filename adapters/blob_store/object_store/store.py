@@ -80,8 +80,8 @@ _EXAMINED_AT_ONCE = 8
 _HEADS_AT_ONCE = 32
 # Large objects that are only checked are fetched in parts, because one connection may be slow; so
 # many objects at a time, to bound the memory.
-_PART_BYTES = 2 * SEGMENT_BYTES
-_PARTS_AHEAD = 4
+_PART_BYTES = SEGMENT_BYTES
+_PARTS_AHEAD = 8
 _LARGE_AT_ONCE = 4
 _FOLDER = re.compile(r"[a-z]+(/[0-9]{4}(/[0-9]{2}){0,2})?")
 # Up to this size the event loop computes a digest faster than it hops to a thread.
