@@ -1,57 +1,24 @@
-"""Each accident that happened to other systems has one test that carries its number.
+"""Each accident that happened to other systems has one test that carries its number, and its guards.
 
 The numbers are those of the list of accidents that this system is built against. The name of the
 test of A7 begins with `test_a07_`; other tests may concern the same accident.
 """
 
-import ast
-import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import pytest
 
 from tests.house.tree import ROOT
-
-ACCIDENTS: Mapping[int, str] = {
-    1: "a process is killed at any step",
-    2: "the disk is full while something is stored",
-    3: "a full disk has nothing but held or unexpired evidence",
-    4: "an empty catalogue meets a full store, or a full one an empty mount",
-    5: "a listing is 60 % short",
-    6: "a blob is stored shortly before a comparison, its row is not committed yet",
-    7: "several workers free space, and bytes go more slowly than rows",
-    8: "an unrelated file fills the disk",
-    9: "the destination of a move truncates or flips the bytes",
-    10: "one of several copies is bad",
-    11: "what is undeleted is past its retention",
-    12: "the last copy is the source of a move that is stuck",
-    13: "a time is unreadable",
-    15: "the same content is stored while another file of it is deleted",
-    18: "the cloud is away for 72 hours",
-    19: "an edit shortens a retention rule",
-    20: "a move is restarted half-way",
-    21: "a link was issued before a move",
-    22: "the tables are large",
-}
-_NAME = re.compile(r"test_a(\d\d)_")
-
-
-def _tests() -> Iterator[tuple[int, str]]:
-    for folder in (ROOT / "tests", ROOT / "entrypoints" / "testing"):
-        for path in sorted(folder.rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (
-                    found := _NAME.match(node.name)
-                ):
-                    yield int(found[1]), f"{path.relative_to(ROOT)}::{node.name}"
+from tests.load.guards import GUARDS
+from tests.support.accidents import ACCIDENTS, named_tests
 
 
 @pytest.fixture(scope="module")
 def named() -> Mapping[int, list[str]]:
     found = defaultdict(list)
-    for number, name in _tests():
-        found[number].append(name)
+    for number, path, name in named_tests(ROOT):
+        found[number].append(f"{path}::{name}")
     return found
 
 
@@ -66,3 +33,12 @@ def test_no_test_carries_the_number_of_an_unknown_accident(
     named: Mapping[int, list[str]],
 ) -> None:
     assert named.keys() <= ACCIDENTS.keys()
+
+
+def test_each_accident_has_a_guard_that_can_be_taken_out() -> None:
+    """`python -m tests.load.guards` takes each out and runs the test, which must fail."""
+    assert {guard.accident for guard in GUARDS} == ACCIDENTS.keys()
+    for guard in GUARDS:
+        for edit in guard.edits:
+            text = (ROOT / edit.path).read_text(encoding="utf-8")
+            assert text.count(edit.old) == 1, (guard.accident, edit.path, edit.old)
